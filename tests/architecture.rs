@@ -58,16 +58,16 @@ const LAW: &[Row] = &[
             "certs", "expiry", "platform", "program", "secret", "text", "tls", "wire",
         ],
     ),
+    row("outbound", &["config", "fault", "platform"]),
     row(
         "cluster",
-        &["config", "fault", "platform", "secret", "text"],
+        &["config", "fault", "outbound", "platform", "secret", "text"],
     ),
     row("environment", &["config", "fault"]),
     row("import", &["certs", "config", "secret", "wire"]),
     row("logging", &["config", "platform"]),
     row("fault_log", &["config", "fault"]),
     row("throttle", &["cluster", "wire"]),
-    row("outbound", &["config", "fault", "platform"]),
     row("oidc", &["config", "fault", "outbound", "tls"]),
     row(
         "accept",
@@ -701,6 +701,21 @@ fn the_sources_obey_the_law() {
     assert!(files.len() > 50, "{} files", files.len());
     let breaches = breaches(&files, &dependencies);
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+/// Names are resolved and connections opened by `outbound` only, whatever they are for.
+#[test]
+fn only_outbound_opens_connections() {
+    const OPENING: [&str; 3] = ["TcpStream::connect", "lookup_host", "to_socket_addrs"];
+    let mut found = Vec::new();
+    for (path, source) in sources() {
+        let product = source.split("\nmod tests").next().unwrap_or_default();
+        let opens = OPENING.iter().any(|call| product.contains(call));
+        if opens && !path.starts_with("sandbox/") && !path.contains("tests") {
+            found.push(path);
+        }
+    }
+    assert_eq!(found, ["outbound/connect.rs", "outbound/names.rs"]);
 }
 
 fn planted(files: &[(&str, &str)]) -> Vec<String> {

@@ -44,6 +44,17 @@ pub async fn to_host(host: &str, port: u16) -> io::Result<TcpStream> {
     })
 }
 
+/// Connects as [`to_host`] does, but resolves the name anew: after a failover it may stand for
+/// another server, while the one before still answers.
+///
+/// # Errors
+///
+/// Those of [`to_host`].
+pub async fn to_host_uncached(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = names::resolve_uncached(host, port).await?;
+    happy_eyeballs(interleave_families(addresses)).await
+}
+
 /// Resolves a name. The caller sets the deadline.
 ///
 /// # Errors

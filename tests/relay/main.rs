@@ -37,6 +37,9 @@ mod names;
 mod offers;
 mod processes;
 mod queues;
+#[allow(dead_code)]
+#[path = "../cluster/server.rs"]
+mod redis;
 mod reload;
 mod secrets;
 mod service;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::client::Client;
 use crate::clock::still;
 use crate::processes::Process;
+use crate::redis::Server as Redis;
 use crate::stage::Setup;
 
 /// How long a login may take that passes over a dead address.
@@ -148,6 +149,27 @@ async fn d16_a_dead_address_of_the_login_host_is_passed_over() {
     let reply = client.log_in(LOGIN, PASSWORD).await;
     assert!(reply.starts_with("+OK"), "{reply}");
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+/// The shared store's host has two addresses, and the first is dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d16_a_dead_address_of_the_shared_store_is_passed_over() {
+    let names = Names::new();
+    names.localhost(&["::1", "127.0.0.1"]);
+    let redis = Redis::start();
+    let _dead = Dead::at((Ipv6Addr::LOCALHOST, redis.port).into());
+    let state = format!(
+        "directory: ./state\n  key: a key of this relay\n  store: {{url: \"redis://localhost:{}\"}}",
+        redis.port
+    );
+    let setup = Setup::default().replace("directory: ./state", &state);
+    let relay = names.relay(setup).await;
+    let began = Instant::now();
+    while !redis.ask(&["KEYS", "*"]).contains("authrelay:key") {
+        assert!(began.elapsed() < SOON, "the store is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    relay.session(Imap).await;
 }
 
 /// A name whose DNS says nothing holds up nobody else, whoever waits for it.

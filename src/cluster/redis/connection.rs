@@ -11,7 +11,6 @@ use redis::{
 };
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,7 @@ use super::super::identity::clock;
 use super::super::keys::{FORMAT, Keys};
 use super::bounded::Bounded;
 use crate::config::{HostPort, SharedStore};
+use crate::outbound::connect::to_host_uncached;
 
 /// Name of the only channel.
 const CHANNEL: &str = "authrelay:told";
@@ -121,10 +121,8 @@ async fn opened(
 ) -> Result<MultiplexedConnection, Unavailable> {
     let away =
         |what: &str, error: &dyn std::fmt::Display| Unavailable(format!("{server}: {what}{error}"));
-    let tcp = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| away("", &error))?;
-    let _ = tcp.set_nodelay(true);
+    let tcp = to_host_uncached(&server.host, server.port).await;
+    let tcp = tcp.map_err(|error| away("", &error))?;
     let stream: Box<dyn Stream> = match &config.tls {
         None => Box::new(tcp),
         Some(tls) => {
