@@ -44,7 +44,7 @@ pub async fn to_host(host: &str, port: u16) -> io::Result<TcpStream> {
     })
 }
 
-/// Connects as [`to_host`] does, but resolves the name anew: after a failover it may stand for
+/// Connects as [`to_host`] does, but resolves the name again: after a failover it may stand for
 /// another server, while the one before still answers.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use authrelay::certs::Authority;
 
@@ -84,6 +85,20 @@ async fn a_store_that_is_fit_is_good() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], true, "{report:#}");
     assert_eq!(report["steps"][0]["name"], "store");
+}
+
+/// It lets the check in and then says nothing more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_falls_silent_during_the_check_is_named() {
+    let redis = Redis::with(&[]);
+    for command in ["EVALSHA", "memory", "TIME"] {
+        let link = Link::to(redis.port, Fault::LostFrom(command)).await;
+        let stage = prepared(&url(link.port)).await;
+        let check = run(stage.path(), &["check", "--online"]);
+        let output = tokio::time::timeout(Duration::from_secs(20), check).await;
+        let said = text(&output.expect("an end").stderr);
+        assert!(said.contains("no answer within 3 s"), "{command}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

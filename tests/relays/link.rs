@@ -26,6 +26,8 @@ pub enum Fault {
     MidReply,
     /// A text of the store's answers is another.
     Instead(String, String),
+    /// From the command with this text on nothing reaches the store over that connection.
+    LostFrom(&'static str),
 }
 
 impl Fault {
@@ -90,7 +92,13 @@ async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut fault: watch::
     while let Ok(length) = from.read(&mut buffer).await
         && length > 0
     {
-        pass(&mut fault).await;
+        let is_lost = match pass(&mut fault).await {
+            Fault::LostFrom(text) => String::from_utf8_lossy(&buffer[..length]).contains(text),
+            _ => false,
+        };
+        if is_lost {
+            std::future::pending::<()>().await;
+        }
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

@@ -7,7 +7,8 @@
 mod bounded;
 mod client;
 mod connection;
+mod examine;
 mod script;
 
 pub use client::{Observer, Redis};
-pub use connection::{Findings, examine};
+pub use examine::{Findings, examine};
