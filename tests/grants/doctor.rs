@@ -543,6 +543,26 @@ async fn f44_a_refusal_over_smtp_names_the_person_of_the_token() {
             && log.contains("mailbox: {smtp: tickets@contoso.test}");
         assert_eq!(named, is_named, "{protocol}: {log}");
     }
+    // A mail service that refuses for now says nothing about the person.
+    relay.sandbox.set_fault(Some(Fault::AuthThrottled));
+    let before = relay.log.text().len();
+    crate::log_in(&relay, Smtp).await;
+    let log = relay.log.text()[before..].to_owned();
+    assert!(log.contains("busy") && !log.contains("signed in"), "{log}");
+}
+
+/// A refusal of the mailbox's own person is no delegate's.
+#[tokio::test]
+async fn a_refusal_over_smtp_of_the_mailboxs_own_person_names_nobody() {
+    let relay = crate::consenting().start().await;
+    assert_eq!(crate::consent(&relay).await.0, 200);
+    relay.sandbox.set_fault(Some(Fault::AuthRefused));
+    crate::log_in(&relay, Smtp).await;
+    let log = relay.log.text();
+    assert!(
+        log.contains("refused") && !log.contains("signed in"),
+        "{log}"
+    );
 }
 
 /// What the environment says is no configuration, and is named where it would help.

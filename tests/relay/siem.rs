@@ -77,6 +77,9 @@ async fn a_signed_head_shows_a_chain_that_was_made_anew() {
     };
     check(Some(key_file), 0, "0 records behind it");
     check(None, 0, "good: ");
+    // Editors put a byte order mark before it.
+    std::fs::write(&key, format!("\u{feff}{public}")).unwrap();
+    check(Some(key_file), 0, "0 records behind it");
 
     // Somebody who can write the file lets another have logged in.
     let mut forged = good.clone();

@@ -32,8 +32,8 @@ class Terminal:
             environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "TERM": "xterm", "COLUMNS": "200"}
             os.execve(command[0], [str(word) for word in command], environment)
 
-    def answer(self, question, text):
-        """Types `text` when `question` (a regular expression) has been asked; what stood there."""
+    def answer(self, question, text, end="\n"):
+        """Types `text` and `end` when `question` (a regular expression) has been asked; what stood there."""
         until = time.monotonic() + 60
         while not (found := re.search(question, self.screen[self.seen :])):
             assert time.monotonic() < until, f"{question!r} is not asked:\n{self.screen}"
@@ -41,7 +41,7 @@ class Terminal:
                 raise AssertionError(f"{question!r} is not asked before the end:\n{self.screen}")
         said = self.screen[self.seen : self.seen + found.end()]
         self.seen += found.end()
-        os.write(self.terminal, text.encode() + b"\n")
+        os.write(self.terminal, (text + end).encode())
         return said
 
     def read(self):
@@ -145,6 +145,24 @@ class StartTest(unittest.TestCase):
         self.assertIn("good: 3 listeners, 1 registration, 1 account", screen)
         self.assertEqual((self.home / "client-secret").stat().st_mode & 0o777, 0o600)
         self.first_message(re.search(rf"{re.escape(self.mailbox)}  (\S+)", screen)[1])
+
+    def test_the_end_of_the_terminals_input_is_no_answer(self):
+        # With a default, without one, and where an answer may be empty; Ctrl-D.
+        answers = [
+            (r"Mail service .*: ", ""), (r"Grant .*: ", ""), (r"Tenant.*: ", self.tenant),
+            (r"Application \(client\) id.*: ", self.client), (r"Login.*: ", self.mailbox), (r"Shared mailbox.*: ", ""),
+            (r"Network of devices.*: ", ""),
+        ]
+        for ends, (question, _) in enumerate(answers):
+            with self.subTest(question=question):
+                terminal = Terminal(AUTHRELAY, "init", cwd=self.home)
+                for asked, text in answers[:ends]:
+                    terminal.answer(asked, text)
+                terminal.answer(question, "", end="\x04")
+                code, screen = terminal.end()
+                self.assertEqual(code, 64, screen)
+                self.assertIn("the terminal's input has ended before this was answered", screen)
+                self.assertEqual(list(self.home.iterdir()), [])
 
     def test_options_alone_do_the_same(self):
         said = self.command("init", "--provider", "microsoft365", code=64)

@@ -1,5 +1,6 @@
 //! Registrations of every grant.
 
+use super::reference::by_schema;
 use super::*;
 
 /// A file with one registration of the given keys.
@@ -273,8 +274,10 @@ fn d45_a_date_is_only_a_date() {
     ] {
         let got = problems(&text(date));
         assert!(got[0].contains("must be a date"), "{date}: {got:?}");
+        assert!(!by_schema(&text(date)), "{date}");
     }
-    for date in ["2027-05-01", "20270501"] {
+    for date in ["2027-05-01", "20270501", "'20270501'"] {
         assert!(parsed(&text(date)).is_ok(), "{date}");
+        assert!(by_schema(&text(date)), "{date}");
     }
 }

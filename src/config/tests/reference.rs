@@ -70,7 +70,7 @@ fn is_valid(schema: &Json, value: &Json) -> bool {
         })
 }
 
-fn by_schema(text: &str) -> bool {
+pub(super) fn by_schema(text: &str) -> bool {
     let value: Json = serde_yaml::from_str(text).unwrap();
     is_valid(&schema(), &value)
 }

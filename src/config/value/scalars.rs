@@ -259,7 +259,16 @@ impl Value for Day {
     }
 
     fn kind() -> Kind {
-        Kind::pattern("date", "^[0-9]{4}-?[0-9]{2}-?[0-9]{2}$")
+        // YAML reads `20270501` as a number.
+        Kind::new(
+            "date",
+            json!({
+                "type": ["integer", "string"],
+                "minimum": 10_000_101,
+                "maximum": 99_991_231,
+                "pattern": "^[0-9]{4}-?(0[1-9]|1[0-2])-?(0[1-9]|[12][0-9]|3[01])$",
+            }),
+        )
     }
 }
 
