@@ -55,9 +55,11 @@ class Terminal:
         return bool(octets)
 
     def end(self):
-        """Its exit code, and everything that it said."""
+        """Its exit code, and everything that it said. It is killed if it waits for more."""
+        until = time.monotonic() + 60
         while self.read():
-            pass
+            if time.monotonic() > until:
+                os.kill(self.process, signal.SIGKILL)
         _, status = os.waitpid(self.process, 0)
         os.close(self.terminal)
         return os.waitstatus_to_exitcode(status), self.screen
@@ -161,7 +163,7 @@ class StartTest(unittest.TestCase):
                 terminal.answer(question, "", end="\x04")
                 code, screen = terminal.end()
                 self.assertEqual(code, 64, screen)
-                self.assertIn("the terminal's input has ended before this was answered", screen)
+                self.assertIn("the terminal's input ended before this was answered", screen)
                 self.assertEqual(list(self.home.iterdir()), [])
 
     def test_options_alone_do_the_same(self):
