@@ -4,6 +4,7 @@ use crate::config::{Config, LoadMode, Problem};
 use crate::platform;
 use crate::session::Service;
 use crate::token::store::StateError;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,18 @@ pub(super) fn no_account(login: &str) -> String {
             )
         }
         false => format!("no account has the login {login}"),
+    }
+}
+
+/// Number of a step in a list of which some are left out.
+#[derive(Default)]
+pub(super) struct StepNumber(Cell<usize>);
+
+impl StepNumber {
+    /// Returns the number of the next step, from 1.
+    pub(super) fn next(&self) -> usize {
+        self.0.update(|number| number + 1);
+        self.0.get()
     }
 }
 
