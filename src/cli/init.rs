@@ -115,10 +115,11 @@ fn init(options: &Options) -> Result<Written, InitError> {
         files.push(file(&secret_file, &secret));
     }
     write_all(&files, false).map_err(InitError::Io)?;
+    let lacks_secret = needs_secret && answers.secret.is_none();
     Ok(Written {
-        text: next_steps(options, &answers, &passwords, &secret_file),
+        text: next_steps(options, &answers, &passwords, &secret_file, lacks_secret),
         login: answers.first_login(),
         needs_consent: needs_consent(&answers.grant),
-        lacks_secret: needs_secret && answers.secret.is_none(),
+        lacks_secret,
     })
 }
