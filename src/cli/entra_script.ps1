@@ -1,3 +1,26 @@
+#Requires -Version 7.0
+#Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, Microsoft.Graph.Identity.SignIns, Microsoft.Graph.Users, ExchangeOnlineManagement
+
+# Written by `authrelay entra LOGIN --script`. It could not be run against a tenant when it was written: read it first.
+# It may be run again at any time: what is there already stays. Whoever runs it needs the roles Cloud Application
+# Administrator (or Application Administrator), Privileged Role Administrator for admin consent, and Exchange Administrator.
+[CmdletBinding()]
+param(
+    # Do not ask.
+    [switch] $Yes,
+    # Mailboxes to set up besides, where a login of proxy.yaml is a pattern.
+    [string[]] $Mailbox = @(),
+    # Of the tokens of a federated credential: claims iss and sub.
+    [string] $Issuer = '',
+    [string] $Subject = ''
+)
+
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+
+# ----- From proxy.yaml -----
+
+# (values)
 
 # What a person copies into PowerShell: in quotes where PowerShell would interpret it.
 function Format-Argument([string] $Text) {

@@ -14,33 +14,11 @@ use crate::fault::quoted;
 use crate::wire::Protocol;
 use crate::wire::address::Pattern;
 
-/// Beginning of the script, before the values: requirements and parameters.
-const HEAD: &str = r"#Requires -Version 7.0
-#Requires -Modules Microsoft.Graph.Authentication, Microsoft.Graph.Applications, Microsoft.Graph.Identity.SignIns, Microsoft.Graph.Users, ExchangeOnlineManagement
+/// Parameters, plan, confirmation and steps; each step checks before it acts.
+const SCRIPT: &str = include_str!("entra_script.ps1");
 
-# Written by `authrelay entra LOGIN --script`. It could not be run against a tenant when it was written: read it first.
-# It may be run again at any time: what is there already stays. Whoever runs it needs the roles Cloud Application
-# Administrator (or Application Administrator), Privileged Role Administrator for admin consent, and Exchange Administrator.
-[CmdletBinding()]
-param(
-    # Do not ask.
-    [switch] $Yes,
-    # Mailboxes to set up besides, where a login of proxy.yaml is a pattern.
-    [string[]] $Mailbox = @(),
-    # Of the tokens of a federated credential: claims iss and sub.
-    [string] $Issuer = '',
-    [string] $Subject = ''
-)
-
-Set-StrictMode -Version Latest
-$ErrorActionPreference = 'Stop'
-
-# ----- From proxy.yaml -----
-
-";
-
-/// Plan, confirmation and steps; each step checks before it acts.
-const BODY: &str = include_str!("entra_script.ps1");
+/// Place of the values in the script.
+const VALUES: &str = "# (values)\n";
 
 fn list(values: impl IntoIterator<Item = String>) -> String {
     let values: Vec<_> = values.into_iter().map(|value| quoted(&value)).collect();
@@ -161,7 +139,7 @@ pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<
     let registration = &account.registration;
     let kind = kind(registration)?;
     let wanted = Wanted::of(config, account, login);
-    let mut text = String::from(HEAD);
+    let mut text = String::new();
     for (name, value) in values(config, registration, kind, &wanted) {
         text.push_str(&format!("${name} = {value}\n"));
     }
@@ -175,8 +153,7 @@ pub(super) fn script(config: &Config, account: &Account, login: &str) -> Result<
         ));
     }
     text.push_str(")\n");
-    text.push_str(BODY);
-    Ok(text)
+    Ok(SCRIPT.replacen(VALUES, &text, 1))
 }
 
 /// Kind of the registration: an application, a managed identity, or a consenting user.
