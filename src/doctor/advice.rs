@@ -25,6 +25,8 @@ pub(super) struct TokenClaims {
 pub(super) struct Advice {
     pub(super) cause: String,
     pub(super) remedy: String,
+    /// Whether the mail service refuses the login or the mailbox, and not only for now.
+    pub(super) is_refusal: bool,
 }
 
 impl Advice {
@@ -32,6 +34,7 @@ impl Advice {
         Self {
             cause: cause.into(),
             remedy: remedy.into(),
+            is_refusal: false,
         }
     }
 }
@@ -191,6 +194,27 @@ pub(super) fn of_mailbox(target: &TestTarget, claims: &TokenClaims, said: &str) 
         format!("the mail service refuses the first command on {mailbox}"),
         enable_protocol(target.protocol, &mailbox),
     )
+}
+
+/// Texts of refusals of the first command that are temporary: throttling, the end of the session,
+/// and the response codes of RFC 5530, RFC 2449 §8.1.2 and RFC 3206 §4.
+const TEMPORARY: [&str; 10] = [
+    "throttled",
+    "backoff",
+    "* bye",
+    "[unavailable]",
+    "[serverbug]",
+    "[limit]",
+    "[inuse]",
+    "[sys/temp]",
+    "[in-use]",
+    "[login-delay]",
+];
+
+/// Whether a refusal of the first command is only temporary.
+pub(super) fn is_temporary(said: &str) -> bool {
+    let lower = said.to_lowercase();
+    said.starts_with('4') || TEMPORARY.iter().any(|text| lower.contains(text))
 }
 
 /// Explains why an accepted token opens no mailbox.

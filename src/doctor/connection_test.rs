@@ -38,12 +38,9 @@ pub async fn explain_failure(
     let mut steps = report.steps.into_iter().filter(is_mailboxs);
     let failed = steps.find(|step| !step.ok)?;
     // An outage or a limit does not concern the consent.
-    let passes = failed
-        .cause
-        .as_deref()
-        .is_some_and(|cause| cause.contains("for now"));
-    let is_refused = ["auth", "mailbox"].contains(&failed.name) && !passes;
-    let back = match is_refused && service.token_source.take_back_consent(account, login).await {
+    let taken_back =
+        failed.is_refusal && service.token_source.take_back_consent(account, login).await;
+    let back = match taken_back {
         true => " The previous consent was valid and is in force again.",
         false => "",
     };

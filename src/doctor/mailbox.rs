@@ -5,13 +5,21 @@ use crate::stream::Stream;
 use crate::wire::Protocol;
 use crate::wire::line::{Lines, REPLY_CAP};
 
+/// Reason why the command did not succeed.
+pub(super) enum Failure {
+    /// The mail service refuses, with this reply.
+    Refused(String),
+    /// The connection failed, or its octets are no reply.
+    Broken(String),
+}
+
 /// Sends the command and returns the mail service's reply. Changes nothing.
 pub(super) async fn ask(
     protocol: Protocol,
     mailbox: &str,
     leftover: &[u8],
     stream: &mut Stream,
-) -> Result<String, String> {
+) -> Result<String, Failure> {
     let mut talk = LineClient {
         lines: Lines::new(REPLY_CAP),
         stream,
@@ -24,7 +32,7 @@ pub(super) async fn ask(
                 let _ = talk.tagged("D2", "LOGOUT").await;
                 Ok(said)
             } else {
-                Err(said)
+                Err(Failure::Refused(said))
             }
         }
         Protocol::Pop3 => {
@@ -33,13 +41,13 @@ pub(super) async fn ask(
                 let _ = talk.line_after("QUIT").await;
                 Ok(said)
             } else {
-                Err(said)
+                Err(Failure::Refused(said))
             }
         }
         Protocol::Smtp => {
             let said = talk.reply_after(&format!("MAIL FROM:<{mailbox}>")).await?;
             if !said.starts_with('2') {
-                return Err(said);
+                return Err(Failure::Refused(said));
             }
             talk.reply_after("RSET").await?;
             let _ = talk.reply_after("QUIT").await;
@@ -48,40 +56,44 @@ pub(super) async fn ask(
     }
 }
 
+fn broken(why: &str) -> Failure {
+    Failure::Broken(why.to_owned())
+}
+
 struct LineClient<'s> {
     lines: Lines,
     stream: &'s mut Stream,
 }
 
 impl LineClient<'_> {
-    async fn say(&mut self, command: &str) -> Result<(), String> {
+    async fn say(&mut self, command: &str) -> Result<(), Failure> {
         let line = format!("{command}\r\n");
         let written = self.stream.write(line.as_bytes()).await;
-        written.map_err(|error| format!("the connection broke: {error}"))
+        written.map_err(|error| Failure::Broken(format!("the connection broke: {error}")))
     }
 
-    async fn line(&mut self) -> Result<String, String> {
+    async fn line(&mut self) -> Result<String, Failure> {
         loop {
             match self.lines.line() {
                 Ok(Some(line)) => return Ok(sanitize(&String::from_utf8_lossy(&line))),
                 Ok(None) => {}
-                Err(_) => return Err("the answer is longer than 64 KiB".into()),
+                Err(_) => return Err(broken("the answer is longer than 64 KiB")),
             }
             let Self { lines, stream } = self;
             match stream.receive(|bytes| lines.push(bytes)).await {
                 Ok(true) => {}
-                Ok(false) | Err(_) => return Err("the mail service closed the connection".into()),
+                Ok(false) | Err(_) => return Err(broken("the mail service closed the connection")),
             }
         }
     }
 
-    async fn line_after(&mut self, command: &str) -> Result<String, String> {
+    async fn line_after(&mut self, command: &str) -> Result<String, Failure> {
         self.say(command).await?;
         self.line().await
     }
 
     /// Joins all lines of a reply into one (RFC 5321 §4.2).
-    async fn reply_after(&mut self, command: &str) -> Result<String, String> {
+    async fn reply_after(&mut self, command: &str) -> Result<String, Failure> {
         self.say(command).await?;
         let mut said = Vec::new();
         loop {
@@ -95,7 +107,7 @@ impl LineClient<'_> {
     }
 
     /// Returns whether the tagged response is OK, and its text without the tag. A BYE is an error.
-    async fn tagged(&mut self, tag: &str, command: &str) -> Result<(bool, String), String> {
+    async fn tagged(&mut self, tag: &str, command: &str) -> Result<(bool, String), Failure> {
         self.say(&format!("{tag} {command}")).await?;
         let mut exists = String::new();
         loop {
@@ -108,7 +120,7 @@ impl LineClient<'_> {
                 return Ok((ok, format!("{exists}{said}")));
             }
             if line.to_ascii_uppercase().starts_with("* BYE") {
-                return Err(line);
+                return Err(Failure::Refused(line));
             }
             if line.ends_with("EXISTS") {
                 exists = format!("{}; ", line.trim_start_matches("* "));

@@ -38,6 +38,9 @@ pub struct Step {
     /// Remedy for the failure, or advice despite success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Whether the mail service refuses the login or the mailbox, and not only for now.
+    #[serde(skip)]
+    pub is_refusal: bool,
 }
 
 /// Login, account and protocol to test.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::advice::{self, Advice, TokenClaims};
 use super::certificate::describe;
+use super::mailbox::Failure;
 use super::report::{Step, TestTarget};
 use super::{claims, mailbox};
 use crate::auth::password::VerifiedLogin;
@@ -233,7 +234,8 @@ impl TestRun<'_> {
                 Ok(ready)
             }
             Err(fault) => {
-                let advice = advice::of_login(self.target, claims, &fault);
+                let mut advice = advice::of_login(self.target, claims, &fault);
+                advice.is_refusal = fault.kind() == Kind::Refused;
                 Err(self.bad("auth", fault.detail(), advice))
             }
         }
@@ -253,15 +255,17 @@ impl TestRun<'_> {
                 self.good("mailbox", said, None);
                 Ok(())
             }
-            Ok(Err(said)) => {
-                let advice = advice::of_mailbox(self.target, claims, &said);
+            Ok(Err(Failure::Refused(said))) => {
+                let mut advice = advice::of_mailbox(self.target, claims, &said);
+                advice.is_refusal = !advice::is_temporary(&said);
                 Err(self.bad("mailbox", &said, advice))
             }
-            Err(_) => {
-                let fault = late("answer to the first mailbox command");
-                let advice = advice::of_fault(self.target, &fault);
-                Err(self.bad("mailbox", fault.detail(), advice))
+            Ok(Err(Failure::Broken(why))) => {
+                let remedy = "the mail service has a problem or is dropping connections; wait";
+                let fault = Fault::new(Kind::Unreachable, why).with_remedy(remedy);
+                self.judged("mailbox", Err(fault))
             }
+            Err(_) => self.judged("mailbox", Err(late("answer to the first mailbox command"))),
         }
     }
 
@@ -287,6 +291,7 @@ impl TestRun<'_> {
             ok: false,
             cause: Some(advice.cause),
             remedy: Some(advice.remedy),
+            is_refusal: advice.is_refusal,
             ..step(name, self.began.elapsed(), detail.to_owned())
         });
         StepFailed
@@ -308,6 +313,7 @@ fn step(name: &'static str, took: Duration, detail: String) -> Step {
         detail,
         cause: None,
         remedy: None,
+        is_refusal: false,
     }
 }
 

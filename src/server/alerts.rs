@@ -1,14 +1,14 @@
 //! Watches for conditions that hooks are alerted about: results of logins, and at intervals
 //! consents, expiring credentials and the audit. Sessions never wait for this.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::ends::{Certificates, Ending, endings};
+use super::ends::{Certificates, EndAlert, Ending, ReportedEnds, endings};
 use crate::config::{Account, Config, Hook, NotifyEvent};
 use crate::expiry;
 use crate::fault::{Fault, Kind, shell_argument};
@@ -137,8 +137,7 @@ struct AlertState {
     /// Registrations whose credential was refused, with the number of tokens they had obtained by
     /// then.
     refused: HashMap<String, u64>,
-    /// Days before expiry at which the last alert was sent, by subject.
-    ends: HashMap<String, i64>,
+    ends: ReportedEnds,
     /// Logins with an open alert about their consent.
     consents: HashSet<String>,
 }
@@ -149,7 +148,7 @@ impl AlertState {
             notifier,
             unreachable: HashMap::new(),
             refused: HashMap::new(),
-            ends: HashMap::new(),
+            ends: ReportedEnds::default(),
             consents: HashSet::new(),
         }
     }
@@ -195,7 +194,7 @@ impl AlertState {
             .refused
             .insert(registration.name.clone(), tokens)
             .is_none();
-        if is_new && self.ends.contains_key(&registration.name) {
+        if is_new && self.ends.forget(&registration.name) {
             // Ends the alert about the coming expiry, so that this one is sent.
             let subject = &registration.name;
             self.notifier
@@ -241,14 +240,11 @@ impl AlertState {
             "audit records are written",
         );
         let notifier = self.notifier.clone();
-        let ends = &mut self.ends;
         self.refused.retain(|registration, tokens| {
             let is_refused = service.state.metrics.tokens(registration) <= *tokens;
             if !is_refused {
                 let detail = "the identity provider gives tokens again";
                 notifier.end(NotifyEvent::Credential, registration, detail);
-                // A coming expiry is reported again: the refusal's alert took its place.
-                ends.remove(registration);
             }
             is_refused
         });
@@ -298,40 +294,22 @@ impl AlertState {
         notifier.end_others(NotifyEvent::Upstream, is_there, detail);
     }
 
-    /// Sends alerts 14, 7 and 1 days before a credential expires.
+    /// Sends alerts before credentials expire. One that is refused has an alert about that instead.
     fn look_at_ends(&mut self, endings: &[Ending]) {
-        let now = expiry::now();
-        let near: BTreeMap<_, _> = endings
-            .iter()
-            .filter_map(|ending| {
-                Some((
-                    &ending.subject,
-                    (expiry::last_alert(ending.end, now)?, ending),
-                ))
-            })
-            .collect();
-        let notifier = self.notifier.clone();
-        let end = |subject: &str, detail: &str| {
-            notifier.end(NotifyEvent::Credential, subject, detail);
-        };
-        self.ends.retain(|subject, _| {
-            let is_near = near.contains_key(subject);
-            if !is_near {
-                end(subject, "it was replaced");
+        let is_refused = |ending: &&Ending| self.refused.contains_key(&ending.subject);
+        let endings: Vec<_> = endings.iter().filter(|it| !is_refused(it)).collect();
+        for change in self.ends.look(&endings, expiry::now()) {
+            match change {
+                EndAlert::Over(subject, reason) => {
+                    self.notifier.end(NotifyEvent::Credential, &subject, reason);
+                }
+                EndAlert::Begins(ending) => {
+                    let detail = ending.near().unwrap_or_default();
+                    let remedy = Some(ending.remedy.clone());
+                    let (event, subject) = (NotifyEvent::Credential, &ending.subject);
+                    self.notifier.begin(event, subject, detail, remedy);
+                }
             }
-            is_near
-        });
-        for (subject, (days, ending)) in near {
-            match self.ends.insert(subject.clone(), days) {
-                Some(reported) if reported == days => continue,
-                // Ends the previous alert, so that this one is sent.
-                Some(_) => end(subject, "the end comes nearer"),
-                None => {}
-            }
-            let detail = ending.near().unwrap_or_default();
-            let remedy = Some(ending.remedy.clone());
-            self.notifier
-                .begin(NotifyEvent::Credential, subject, detail, remedy);
         }
     }
 

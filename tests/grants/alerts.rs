@@ -142,13 +142,16 @@ async fn a_refused_secret_is_told_for_its_registration() {
     assert_alert(&told.lines()[1], "credential", "end", "sandbox");
 }
 
+fn in_days(days: i64) -> time::Date {
+    time::OffsetDateTime::now_utc().date() + time::Duration::days(days)
+}
+
 /// A secret that ends within six days, whose alerts are sent.
 fn with_secret_that_ends_soon(told: &Told) -> Setup {
-    let soon = time::OffsetDateTime::now_utc().date() + time::Duration::days(6);
     Setup::default()
         .replace(
             "    client_id: ",
-            &format!("    client_secret_expires: {soon}\n    client_id: "),
+            &format!("    client_secret_expires: {}\n    client_id: ", in_days(6)),
         )
         .append(&told.hook("credential"))
 }
@@ -183,6 +186,12 @@ async fn a_refused_secret_is_told_though_its_end_was() {
     assert_alert(&alerts[2], "credential", "begin", "sandbox");
     let detail = alerts[2]["detail"].as_str().unwrap();
     assert!(detail.contains("AADSTS7000222"), "{detail}");
+    // It is still refused, however near its end comes meanwhile.
+    let expires = |days| format!("client_secret_expires: {}", in_days(days));
+    relay.rewrite(&[(&expires(6), &expires(1))]);
+    relay.control.reload().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    told.wait(3).await;
 }
 
 /// What no account needs any more is over.
@@ -329,6 +338,30 @@ async fn d29_a_listeners_certificate_that_ends_soon_is_told() {
     assert_eq!(ended.count(), 3, "{over:#?}");
 }
 
+/// d29: a certificate in place of another, which ends soon as well, is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn d29_another_end_that_is_near_is_told() {
+    let told = Told::new();
+    let relay = ending(Setup::default(), 10)
+        .append(&told.hook("credential"))
+        .start()
+        .await;
+    let told_of = |alerts: &[Value], state: &str, detail: &str| {
+        let is_it = |alert: &&Value| {
+            alert["state"] == state && alert["detail"].as_str().unwrap().ends_with(detail)
+        };
+        alerts.iter().filter(is_it).count()
+    };
+    let begun = told.wait(3).await;
+    assert_eq!(told_of(&begun, "begin", "ends in 10 days"), 3, "{begun:#?}");
+    let (certificate, key) = certificate(5);
+    std::fs::write(relay.directory().join("soon.key"), key).unwrap();
+    std::fs::write(relay.directory().join("soon.pem"), certificate).unwrap();
+    let all = told.wait(9).await;
+    assert_eq!(told_of(&all, "end", "it was replaced"), 3, "{all:#?}");
+    assert_eq!(told_of(&all, "begin", "ends in 5 days"), 3, "{all:#?}");
+}
+
 /// d29: whoever reads the log alone is reminded each day.
 #[test]
 fn d29_what_ends_soon_is_in_the_log_each_day() {
@@ -338,7 +371,9 @@ fn d29_what_ends_soon_is_in_the_log_each_day() {
         let warned = || relay.log.named("a credential ends soon").len();
         assert_eq!(warned(), 0, "said by the configuration's warnings");
         for day in 1..=3 {
-            clock.advance(Duration::from_secs(24 * 3600)).await;
+            clock.advance(Duration::from_secs(12 * 3600)).await;
+            assert_eq!(warned(), 3 * (day - 1), "once a day");
+            clock.advance(Duration::from_secs(12 * 3600)).await;
             let told = async {
                 while warned() < 3 * day {
                     tokio::task::yield_now().await;

@@ -419,6 +419,36 @@ async fn a_wrong_persons_opaque_consent_is_taken_back() {
     assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "right");
 }
 
+/// What the test after a consent cannot find out says nothing against the consent.
+#[tokio::test]
+async fn an_outage_at_the_test_after_a_consent_takes_nothing_back() {
+    use authrelay::sandbox::Fault;
+    for fault in [Fault::AuthDrop, Fault::AuthBye, Fault::AuthThrottled] {
+        let (relay, endpoint) = scripted(consenting()).await;
+        let consent_with = async |token: &str, refresh_token: &str| {
+            endpoint.always(Answer::json(
+                200,
+                &json!({"access_token": token, "refresh_token": refresh_token, "expires_in": 3599}),
+            ));
+            consent(&relay).await.1
+        };
+        relay.sandbox.set_fault(Some(Fault::TokenOpaque));
+        let good = relay.sandbox.issue_token().unwrap();
+        let page = consent_with(&good, "older").await;
+        assert!(!page.contains("could not be opened"), "{page}");
+        relay.sandbox.set_fault(Some(fault));
+        let page = consent_with(&good, "newer").await;
+        assert!(
+            page.contains("could not be opened") && !page.contains("is in force again"),
+            "{page}"
+        );
+        let config = Config::load(&relay.directory().join("proxy.yaml"), LoadMode::Run).unwrap();
+        let service = authrelay::session::Service::new(&config).unwrap();
+        service.refresh_unused(Duration::ZERO).await;
+        assert_eq!(endpoint.asked().last().unwrap()["refresh_token"], "newer");
+    }
+}
+
 /// d46: two relays on one state directory, and a token that lives shorter than ten minutes.
 #[tokio::test]
 async fn d46_a_short_token_is_adopted_by_another_process() {
