@@ -30,16 +30,9 @@ pub struct PendingAuthorizations {
 
 struct Entry {
     began: Instant,
-    stage: Stage,
-}
-
-enum Stage {
-    /// The user is at the identity provider.
-    Away(Box<AuthorizationRequest>),
-    /// The user has returned, and the code is being redeemed.
-    Back,
-    /// The authorization has ended; `None` means success.
-    Ended(Option<Fault>),
+    /// Request of the user who is at the identity provider; `None` once the user has returned.
+    request: Option<AuthorizationRequest>,
+    progress: Progress,
 }
 
 /// Progress of a consent.
@@ -103,7 +96,8 @@ impl PendingAuthorizations {
         }
         let entry = Entry {
             began: now,
-            stage: Stage::Away(Box::new(request)),
+            request: Some(request),
+            progress: Progress::Pending,
         };
         entries.insert(state, entry);
         Ok(url)
@@ -113,9 +107,8 @@ impl PendingAuthorizations {
     pub fn is_awaited(&self, query: &str) -> bool {
         let state = parameter(query, "state");
         let mut entries = self.entries.lock();
-        known(&mut entries, &state).is_some_and(|entry| {
-            matches!(entry.stage, Stage::Away(_)) && entry.began.elapsed() < LIFETIME
-        })
+        known(&mut entries, &state)
+            .is_some_and(|entry| entry.request.is_some() && entry.began.elapsed() < LIFETIME)
     }
 
     /// Returns the progress of the consent with this state, whichever relay began or completed it.
@@ -143,11 +136,7 @@ impl PendingAuthorizations {
 
     fn progress_here(&self, state: &str) -> Option<Progress> {
         let mut entries = self.entries.lock();
-        Some(match &known(&mut entries, state)?.stage {
-            Stage::Away(_) | Stage::Back => Progress::Pending,
-            Stage::Ended(None) => Progress::Given,
-            Stage::Ended(Some(fault)) => Progress::Failed(fault.clone()),
-        })
+        known(&mut entries, state).map(|entry| entry.progress.clone())
     }
 
     /// Completes a consent with the query of the redirect: `code` and `state`, or `error`.
@@ -187,7 +176,10 @@ impl PendingAuthorizations {
         };
         let result = finish(token_source, request, query).await;
         if let Some(entry) = self.entries.lock().get_mut(&state) {
-            entry.stage = Stage::Ended(result.as_ref().err().cloned());
+            entry.progress = match &result {
+                Ok(_) => Progress::Given,
+                Err(fault) => Progress::Failed(fault.clone()),
+            };
         }
         if let Some(shared) = token_source.shared() {
             let failed = result
@@ -222,15 +214,9 @@ impl PendingAuthorizations {
     fn take(&self, state: &str) -> Option<AuthorizationRequest> {
         let mut entries = self.entries.lock();
         let entry = known(&mut entries, state)?;
-        if entry.began.elapsed() >= LIFETIME {
-            return None;
-        }
-        match std::mem::replace(&mut entry.stage, Stage::Back) {
-            Stage::Away(request) => Some(*request),
-            used => {
-                entry.stage = used;
-                None
-            }
+        match entry.began.elapsed() < LIFETIME {
+            true => entry.request.take(),
+            false => None,
         }
     }
 }
