@@ -61,8 +61,6 @@ struct Answer {
 }
 
 /// Response that can be shown to a user: one line of text and a link.
-#[derive(Deserialize)]
-#[serde(try_from = "Answer")]
 struct Details {
     device_code: Secret,
     user_code: String,
@@ -71,29 +69,21 @@ struct Details {
     interval: Duration,
 }
 
-impl TryFrom<Answer> for Details {
-    type Error = &'static str;
-
-    fn try_from(answer: Answer) -> Result<Self, Self::Error> {
+impl Details {
+    /// Parses a JSON text; `None` if it contains no usable codes, or no web address.
+    fn from_json(json: &[u8]) -> Option<Self> {
+        let answer: Answer = serde_json::from_slice(json).ok()?;
         let code = answer.user_code.trim();
-        if code.is_empty() || code.len() > LONGEST_CODE || sanitize(code) != code {
-            return Err("user_code is not a usable code");
-        }
-        if answer.device_code.expose().is_empty() {
-            return Err("device_code is empty");
-        }
-        let url = answer.verification_uri.or(answer.verification_url);
+        let is_code = !code.is_empty() && code.len() <= LONGEST_CODE && sanitize(code) == code;
         // Parsing leaves only printable ASCII.
-        let url = url.and_then(|url| Url::parse(&url).ok());
-        let is_page = |url: &Url| {
-            matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL
-        };
-        let url = url
-            .filter(is_page)
-            .ok_or("verification_uri is not a web address")?;
+        let url = Url::parse(&answer.verification_uri.or(answer.verification_url)?).ok()?;
+        let is_page = matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL;
+        if !is_code || !is_page || answer.device_code.expose().is_empty() {
+            return None;
+        }
         let lifetime = seconds(&answer.expires_in).filter(|time| !time.is_zero());
         let interval = seconds(&answer.interval).unwrap_or(INTERVAL);
-        Ok(Self {
+        Some(Self {
             user_code: code.to_owned(),
             device_code: answer.device_code,
             verification_uri: url,
@@ -142,9 +132,8 @@ pub(in crate::token) async fn start(
     };
     let mut form = Form::of_client(registration, None)?;
     form.add("scope", &account.scope().join(" "));
-    let read = |json: &[u8]| serde_json::from_slice(json).ok();
     let details = endpoint
-        .post(registration, &url, &form.pairs(), read)
+        .post(registration, &url, &form.pairs(), Details::from_json)
         .await?;
     Ok(DeviceAuthorization {
         login: login.to_owned(),
@@ -218,7 +207,7 @@ mod tests {
         for (key, value) in changed.as_object().unwrap() {
             answer[key] = value.clone();
         }
-        serde_json::from_value(answer).ok()
+        Details::from_json(answer.to_string().as_bytes())
     }
 
     #[test]
