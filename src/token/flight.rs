@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
-use super::grant::Request;
+use super::grant::{Redeems, Request};
 use super::issued::{IssuedToken, Token};
 use super::life::CachedToken;
 use super::sharing::SharedRecords;
@@ -49,7 +49,7 @@ impl Flight {
         let request = &self.request;
         let result = match &self.sharing {
             Some((shared, purpose)) => shared.send(request, purpose).await,
-            None => request.send().await,
+            None => request.send(Redeems::Any).await,
         };
         if let Some(outcome) = outcome(&result) {
             (self.observer)(&request.account.registration.name, outcome, began.elapsed());

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::cache_key::CacheKey;
 use super::failure::{Class, TokenError};
-use super::grant::Request;
+use super::grant::{Redeems, Request};
 use super::issued::IssuedToken;
 use crate::cluster::awake::awake_timeout;
 use crate::cluster::command::{Answer, Command, Sealed};
@@ -75,26 +75,22 @@ impl SharedRecords {
         )
     }
 
-    /// Name of the request's token in the shared store.
-    fn name(&self, request: &Request, purpose: &CacheKey) -> Arc<str> {
-        match request.account.registration.grant.needs_consent() {
-            true => self.store.name(&request.login).into(),
-            false => purpose.name(self.store.keys()).into(),
-        }
-    }
-
     /// Gets a token from this relay's records, another relay's, or the identity provider.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: &Request,
         purpose: &CacheKey,
     ) -> Result<IssuedToken, TokenError> {
-        let name = self.name(request, purpose);
+        let consent = request.account.registration.grant.needs_consent();
+        let name = match consent {
+            true => self.store.name(&request.login),
+            false => purpose.name(self.store.keys()),
+        };
         let sharing = Sharing {
             records: self.clone(),
-            consent: request.account.registration.grant.needs_consent(),
+            consent,
             request,
-            name,
+            name: name.into(),
             found: None,
             began: Instant::now(),
             issued: None,
@@ -228,16 +224,19 @@ impl Sharing<'_> {
             self.failed = Some(paused);
             return machine.on_asked(Asked::Nothing);
         }
-        let number = machine.own().map(|own| own.number);
-        let asking = self.request.ask_provider(number, entry.is_some());
-        let asked = match awake_timeout(REQUEST, asking).await {
+        let number = machine.own().map(|own| own.number).unwrap_or_default();
+        let redeems = match entry {
+            Some(_) => Redeems::Entered(number),
+            None => Redeems::Only(number),
+        };
+        let asked = match awake_timeout(REQUEST, self.request.send(redeems)).await {
             Some(asked) => asked,
             None => Err(TokenError::later("the identity provider did not answer").asked()),
         };
         match asked {
             Ok(issued) => {
                 if !self.consent {
-                    let number = number.unwrap_or_default().redeemed();
+                    let number = number.redeemed();
                     self.records.keep_token(&self.name, number, &issued);
                 }
                 self.issued = Some(issued);

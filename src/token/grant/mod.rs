@@ -12,4 +12,5 @@ mod refresh;
 mod request;
 mod send;
 
+pub(super) use refresh::Redeems;
 pub(super) use request::Request;

@@ -14,7 +14,7 @@ use crate::cluster::number::Number;
 
 /// Records that a request may redeem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Redeems {
+pub(in crate::token) enum Redeems {
     /// Any record; the result concerns this relay only.
     Any,
     /// The record with this number, which this relay redeems by itself.
@@ -59,7 +59,7 @@ pub(super) async fn refresh(
             (None, _) => return Err(failure),
         },
     };
-    let record = match turn.pending() {
+    let record = match &turn.pending {
         Some(pending) => pending.clone(),
         None => request.usable().await?,
     };
@@ -125,7 +125,7 @@ async fn redeem(
                 return Ok(unstored(grant));
             }
             // The new record replaces a pending one, which is dropped.
-            drop(turn.take_pending());
+            drop(turn.pending.take());
             Ok(grant)
         }
         Err(failure) => {

@@ -40,13 +40,4 @@ impl Request {
         let margin = self.account.registration.provider.token_margin;
         known?.usable(margin, self.replaces.as_ref())
     }
-
-    /// User name of the password: the login if it can be a user name at the provider, since the
-    /// mailbox may be a shared one.
-    pub(super) fn username(&self) -> &str {
-        match self.login.contains('@') {
-            true => &self.login,
-            false => &self.mailbox,
-        }
-    }
 }

@@ -4,35 +4,13 @@ use super::super::failure::TokenError;
 use super::super::issued::IssuedToken;
 use super::form::Form;
 use super::refresh::{Redeems, refresh};
-use crate::cluster::number::Number;
+use super::request::Request;
 use crate::config::Grant as Configured;
 use crate::secret::Secret;
 
-use super::request::Request;
-
 impl Request {
     /// Sends the request, unless a stored token can be used.
-    pub(in crate::token) async fn send(&self) -> Result<IssuedToken, TokenError> {
-        self.ask(Redeems::Any).await
-    }
-
-    /// Sends the request on behalf of all relays, for the record with this number only. A refusal
-    /// is not stored here: the relays decide together whether it counts. If this relay is entered in
-    /// the shared store, the store accepts the result even if the disk is full.
-    pub(in crate::token) async fn ask_provider(
-        &self,
-        number: Option<Number>,
-        is_entered: bool,
-    ) -> Result<IssuedToken, TokenError> {
-        let number = number.unwrap_or_default();
-        self.ask(match is_entered {
-            true => Redeems::Entered(number),
-            false => Redeems::Only(number),
-        })
-        .await
-    }
-
-    async fn ask(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
+    pub(in crate::token) async fn send(&self, redeems: Redeems) -> Result<IssuedToken, TokenError> {
         let registration = self.account.registration.clone();
         let none = || TokenError::later("there is no HTTP client for the provider");
         let endpoint = self.endpoint.as_ref().ok_or_else(none)?;
@@ -50,9 +28,14 @@ impl Request {
             }
             Configured::Password(_) => {
                 let password = self.password.as_ref().map_or("", Secret::expose);
+                // The mailbox may be a shared one, and the login no user name at the provider.
+                let username = match self.login.contains('@') {
+                    true => &self.login,
+                    false => &self.mailbox,
+                };
                 let form = form(&[
                     ("grant_type", "password"),
-                    ("username", self.username()),
+                    ("username", username),
                     ("password", password),
                 ])?;
                 endpoint.token(&registration, &form.pairs()).await

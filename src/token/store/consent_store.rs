@@ -190,7 +190,7 @@ impl Store {
         self: &Arc<Self>,
         mut turn: StoreTurn,
     ) -> Result<StoreTurn, (TokenError, StoredConsent)> {
-        let Some(pending) = turn.take_pending() else {
+        let Some(pending) = turn.pending.take() else {
             return Ok(turn);
         };
         match self.save(&turn.login, &pending).await {

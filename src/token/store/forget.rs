@@ -30,10 +30,10 @@ impl Store {
         let turn = self.lock(login, timeout).await;
         let mut turn =
             turn.map_err(|failure| StateError::new(&self.path(login), failure.fault.detail()))?;
-        let pending = turn.pending().map(|pending| pending.number);
+        let pending = turn.pending.as_ref().map(|pending| pending.number);
         let replace = move |store: &Self, login: &str| store.replace_by_tombstone(login, pending);
         let forgotten = self.run_blocking(login, replace).await?;
-        drop(turn.take_pending());
+        drop(turn.pending.take());
         Ok(forgotten)
     }
 

@@ -24,22 +24,13 @@ pub(super) struct PendingWrite {
 pub(crate) struct StoreTurn {
     pub(super) login: String,
     pub(super) lock: Option<File>,
-    /// Record that could not be written yet. If it is dropped with the turn, it stays pending.
-    pub(super) pending: Option<StoredConsent>,
+    /// Record that could not be written yet. If it is dropped with the turn, it stays pending; who takes
+    /// it writes it, or its replacement.
+    pub(crate) pending: Option<StoredConsent>,
     pub(super) pending_writes: Arc<PendingWrites>,
 }
 
 impl StoreTurn {
-    /// Record that could not be written yet; it stays pending.
-    pub(crate) fn pending(&self) -> Option<&StoredConsent> {
-        self.pending.as_ref()
-    }
-
-    /// Takes the record that could not be written yet. The caller writes it, or its replacement.
-    pub(crate) fn take_pending(&mut self) -> Option<StoredConsent> {
-        self.pending.take()
-    }
-
     /// Keeps a record of the login that cannot be written at the moment, and its lock with it.
     pub(crate) fn write_later(mut self, record: StoredConsent) {
         self.pending = Some(record);

@@ -145,7 +145,7 @@ async fn d49_a_record_that_a_request_holds_is_still_pending() {
     let turn = store.lock("login", SHORT).await.unwrap();
     turn.write_later(record("new"));
     let turn = store.lock("login", SHORT).await.unwrap();
-    assert!(turn.pending().is_some());
+    assert!(turn.pending.is_some());
     let stored = store.until_stored("login");
     let dropped = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
